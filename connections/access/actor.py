@@ -1,10 +1,10 @@
-"""Actors: a person in a browser, a command, the worker, or the identity provider."""
+"""Actors: a person in a browser or with a token, a command, the worker, the identity provider."""
 
 import getpass
 from dataclasses import dataclass
 from typing import Literal
 
-from connections.models import Person
+from connections.models import ApiToken, Person
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,11 +16,19 @@ class Actor:
     person: Person | None = None
     # The same for every event of one web request.
     request_id: str = ""
+    # The token with which a program acts as the person.
+    token: ApiToken | None = None
 
 
-def person_actor(*, person: Person, request_id: str = "") -> Actor:
-    """The actor for a signed-in person."""
-    return Actor(kind="person", name=person.display_name, person=person, request_id=request_id)
+def person_actor(*, person: Person, request_id: str = "", token: ApiToken | None = None) -> Actor:
+    """The actor for a person who is signed in, or whose token a program uses."""
+    return Actor(
+        kind="person",
+        name=person.display_name,
+        person=person,
+        request_id=request_id,
+        token=token,
+    )
 
 
 def command_actor() -> Actor:

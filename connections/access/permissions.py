@@ -143,9 +143,10 @@ def people_who_can_use(*, credential_id: UUID) -> QuerySet[Person]:
 
 
 def _with_role(*roles: Role) -> QuerySet[Person]:
-    """The active people with one of these roles."""
+    """The active people with one of these roles, without accounts for programs."""
     of_role = Person.groups.through.objects.filter(person=OuterRef("pk"), group__name__in=roles)
-    return Person.objects.filter(Exists(of_role) | Q(is_superuser=True), is_active=True)
+    has_role = Exists(of_role) | Q(is_superuser=True)
+    return Person.objects.filter(has_role, is_active=True, is_program=False)
 
 
 def people_who_can_see(*, credential_id: UUID) -> QuerySet[Person]:
@@ -294,6 +295,13 @@ def possible_reviewers() -> QuerySet[Person]:
 def possible_owners() -> QuerySet[Person]:
     """The active people who can decide on their own connections: with any role."""
     return _with_role(*Role)
+
+
+def find_owner_problem(person: Person) -> str | None:
+    """Why this person can't be named as the owner of access or of an org, as a sentence."""
+    if not person.is_active:
+        return f"The account of {person} is disabled. Choose someone else."
+    return f"{person} is a program. Choose a person." if person.is_program else None
 
 
 def deciders_of(review: AccessReview) -> QuerySet[Person]:

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db import IntegrityError
 
 from connections import audit
+from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access_requests.actions import KEEPING_TYPES
 from connections.access_requests.targets import (
@@ -112,9 +113,7 @@ def _find_owner_problem(terms: AccessTerms) -> str | None:
         return find_text_problem(
             terms.owner_text, missing=missing, noun="owner", max_length=MAX_OWNER_LENGTH
         )
-    if not terms.owner.is_active and "owner" not in terms.as_agreed:
-        return f"The account of {terms.owner} is disabled. Choose someone else."
-    return None
+    return None if "owner" in terms.as_agreed else permissions.find_owner_problem(terms.owner)
 
 
 def _find_types_problem(target: AccessTarget, terms: AccessTerms) -> str:

@@ -419,10 +419,12 @@ def _require_valid(draft: Agreement, newest: Agreement | None, *, today: date) -
     changed = _differing_fields(draft, newest) if newest else _OWNERS_FIELDS
     if draft.owner is None and not draft.owner_text:
         raise InvalidInputError({"owner": "Choose an owner, or enter a team or other owner."})
-    if draft.owner and not draft.owner.is_active and "owner" in changed:
-        raise InvalidInputError(
-            {"owner": f"The account of {draft.owner} is disabled. Choose someone else."}
-        )
+    if (
+        draft.owner
+        and "owner" in changed
+        and (problem := permissions.find_owner_problem(draft.owner))
+    ):
+        raise InvalidInputError({"owner": problem})
     if draft.ends_on and draft.ends_on < today and "ends_on" in changed:
         raise InvalidInputError({"ends_on": "Choose today or a later date."})
 

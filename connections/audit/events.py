@@ -217,12 +217,19 @@ def _document(draft: EventDraft, actor: Actor, values: personal_data.Values) -> 
             "name": values.text_of([personal_data.name_of(actor)]),
         },
         "code": draft.code,
-        "details": draft.details | _rows_document(draft.rows, values),
+        "details": draft.details | _token_document(actor) | _rows_document(draft.rows, values),
         "format": chain.FORMAT,
         "refs": {str(value.number): value.commitment for value in stored},
         "request_id": actor.request_id,
         "sentence": values.text_of(draft.sentence.pieces_of(actor)),
     }
+
+
+def _token_document(actor: Actor) -> dict[str, Any]:
+    """The token with which a program acted, as an event's details have it."""
+    if actor.token is None:
+        return {}
+    return {"token": {"id": str(actor.token.pk), "name": actor.token.name}}
 
 
 def _rows_document(rows: Rows, values: personal_data.Values) -> dict[str, Any]:

@@ -72,6 +72,7 @@ _REQUEST_ACTIONS = {
     "waiting": "waiting to retry",
 }
 _ACTIONS = {
+    "api_token.made": "created",
     **{
         f"{kind.noun}.{step}": action
         for kind in ChangeRequest.__subclasses__()

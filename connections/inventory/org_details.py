@@ -97,9 +97,10 @@ def _clean(details: OrgDetails) -> OrgDetails:
 
 def _find_owner_problem(org: Org, details: OrgDetails) -> InvalidInputError | None:
     owner = details.get("owner")
-    if owner is None or owner.is_active or org.owner_id == owner.pk:
+    if owner is None or org.owner_id == owner.pk:
         return None
-    return InvalidInputError({"owner": f"The account of {owner} is disabled. Choose someone else."})
+    problem = permissions.find_owner_problem(owner)
+    return InvalidInputError({"owner": problem}) if problem else None
 
 
 def _lock_orgs(keys: Collection[OrgKey]) -> list[Org]:

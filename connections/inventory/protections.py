@@ -185,7 +185,7 @@ def list_protections(key: OrgConnectionKey) -> list[Protection]:
 def names_of_possible_removers(protection: Protection) -> list[str]:
     """Names of the people who could remove it now, in order."""
     can_remove = Q(groups__name=Role.APPROVER) | Q(is_superuser=True)
-    others = Person.objects.filter(can_remove, is_active=True).exclude(
+    others = Person.objects.filter(can_remove, is_active=True, is_program=False).exclude(
         pk=protection.protected_by_id
     )
     return [person.display_name for person in others.distinct().order_by("username")]

@@ -1,5 +1,6 @@
 """Failing syncs that were reported, acknowledged problems, owners' decisions, a channel, emails
-limited to alerts, single-key shortcuts, and the version of the agreement that a requester saw.
+limited to alerts, single-key shortcuts, the version of the agreement that a requester saw, API
+tokens and accounts for programs.
 
 Nothing in it stops release 1.2.0 from working: it only adds tables and columns with a default.
 """
@@ -9,6 +10,7 @@ import uuid
 from django.conf import settings
 from django.db.migrations import AddIndex, AlterField, CreateModel, RunPython, SeparateDatabaseAndState
 from django.db.models import (
+    CASCADE,
     PROTECT,
     BooleanField,
     CharField,
@@ -153,6 +155,25 @@ class Migration(ReleasedMigration):
                 ],
             },
         ),
+        CreateModel(
+            name="ApiToken",
+            fields=[
+                ("id", UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("name", CharField(max_length=60)),
+                ("token_hash", CharField(max_length=64, unique=True)),
+                ("scopes", JSONField()),
+                ("created_at", DateTimeField()),
+                ("expires_at", DateTimeField()),
+                ("last_used_at", DateTimeField(null=True)),
+                ("revoked_at", DateTimeField(null=True)),
+                (
+                    "person",
+                    ForeignKey(
+                        on_delete=CASCADE, related_name="api_tokens", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+            ],
+        ),
         *(
             AddColumn(request, "agreement_version", PositiveIntegerField(null=True))
             for request in REQUESTS
@@ -168,6 +189,7 @@ class Migration(ReleasedMigration):
         ),
         AddColumn("person", "wants_only_alerts", BooleanField(db_default=False, default=False)),
         AddColumn("person", "wants_single_keys", BooleanField(db_default=True, default=True)),
+        AddColumn("person", "is_program", BooleanField(db_default=False, default=False)),
         # Only names of values. SQLite would rebuild the table.
         SeparateDatabaseAndState(
             state_operations=[

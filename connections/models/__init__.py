@@ -39,6 +39,7 @@ from connections.models.agreements import (
     newest_agreements,
     of_these_pairs,
 )
+from connections.models.api_tokens import ApiToken, Scope
 from connections.models.audit import (
     AuditEvent,
     AuditHead,

@@ -48,6 +48,8 @@ class EventCode(StrEnum):
     PASSWORD_RESET_MAILED = "person.password_reset_mailed"  # noqa: S105 - also a code
     SIGN_IN_LINK_MADE = "sign_in_link.made"
     SIGN_IN_LINK_USED = "sign_in_link.used"
+    API_TOKEN_MADE = "api_token.made"  # noqa: S105 - also a code
+    API_TOKEN_REVOKED = "api_token.revoked"  # noqa: S105 - also a code
     CREDENTIAL_ADDED = "credential.added"
     CREDENTIAL_ADD_REFUSED = "credential.add_refused"
     CREDENTIAL_IMPORT_REFUSED = "credential.import_refused"

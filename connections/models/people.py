@@ -36,6 +36,8 @@ class Person(AbstractUser):
     wants_only_alerts = models.BooleanField(default=False, db_default=False)
     # Keys that act without Ctrl, Alt or ⌘, such as N. People who dictate can turn them off.
     wants_single_keys = models.BooleanField(default=True, db_default=True)
+    # An account for a program has roles and API tokens, but no email. No one signs in to it.
+    is_program = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         verbose_name_plural = "people"

@@ -150,6 +150,8 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     EventCode.SECOND_FACTOR_LOST: _RIGHTS,
     # Each of these gives a new way to sign in as this person.
     EventCode.SIGN_IN_LINK_MADE: _RIGHTS,
+    # It does in this person's name what its scopes allow.
+    EventCode.API_TOKEN_MADE: _RIGHTS,
     EventCode.EMAIL_CHANGED: _RIGHTS,
     EventCode.PROVIDER_ACCOUNT_CONNECTED: _RIGHTS,
     EventCode.NOTIFICATION_FAILED: (Audience.ADMINISTRATORS,),
@@ -208,6 +210,7 @@ SENT_TOGETHER = {
     EventCode.PERSON_ENABLED,
     EventCode.PERSON_DISABLED,
     EventCode.SIGN_IN_LINK_MADE,
+    EventCode.API_TOKEN_MADE,
     EventCode.EMAIL_CHANGED,
     EventCode.PROVIDER_ACCOUNT_CONNECTED,
 }

@@ -12,6 +12,7 @@ from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError
 from connections.models import (
+    ApiToken,
     ApprovalPolicy,
     ChangeRequest,
     CommonOutcome,
@@ -28,9 +29,9 @@ from connections.operations import due, holds
 def follow_restore(*, actor: Actor, source: str, details: dict[str, Any]) -> int:
     """Put the restored database on hold, and end what might have ended since the backup.
 
-    `source` is what it was restored from. Every session and one-time link ends. A request that was
-    open when the backup was made and could have been sent since is closed as unresolved. Returns
-    how many were closed. Can be repeated. Raises PermissionDenied.
+    `source` is what it was restored from. Every session, one-time link and API token ends. A
+    request that was open when the backup was made and could have been sent since is closed as
+    unresolved. Returns how many were closed. Can be repeated. Raises PermissionDenied.
     """
     permissions.require(permissions.can_administer(actor), "follow a restore")
     audit.record(
@@ -42,8 +43,10 @@ def follow_restore(*, actor: Actor, source: str, details: dict[str, Any]) -> int
     reason = f"The database was restored from {source}."
     with contextlib.suppress(ConflictError):
         holds.put_on_hold(kind=Hold.Kind.RESTORED, reason=reason, actor=actor)
-    # Sessions that have ended since, and links that have been used since, must stay invalid.
+    # Sessions that have ended since, links that have been used since and tokens that have been
+    # revoked since must stay invalid.
     PersonSession.objects.all().delete()
+    ApiToken.objects.filter(revoked_at=None).update(revoked_at=clock.now())
     WorkerHeartbeat.objects.all().delete()
     SignInLink.objects.filter(used_at=None).update(used_at=clock.now())
     closed = 0

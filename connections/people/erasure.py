@@ -93,6 +93,7 @@ def _clear_person(person: Person, *, number: int) -> None:
     people.list_authenticators(person.pk).delete()
     EmailAddress.objects.filter(user=person).delete()
     person.sign_in_links.all().delete()
+    person.api_tokens.all().delete()
     PersonSession.objects.filter(person_id=person.pk).delete()
     person.provider_accounts.all().delete()
 

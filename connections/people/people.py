@@ -1,9 +1,7 @@
-"""Accounts: adding people, their roles, passwords, sign-in links and email addresses."""
+"""Accounts: adding people, their roles, passwords and email addresses."""
 
 import hashlib
-import secrets
 from collections.abc import Iterable
-from datetime import datetime, timedelta
 from typing import Any
 
 from allauth.account.models import EmailAddress
@@ -15,35 +13,25 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError
 from django.db.models import QuerySet
-from django.urls import reverse
 
 from connections import audit
 from connections.access import permissions
-from connections.access.actor import Actor, person_actor
+from connections.access.actor import Actor
 from connections.audit import EventCode
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.role_map import ADMINISTRATOR
-from connections.models import Person, Role, SignInLink
+from connections.models import Person, Role
 from connections.people.names import NAME_TAKEN, find_new_name_problem, is_taken
 from connections.people.provider_roles import list_provider_roles
 
-# How long an unused link works.
-SET_UP_LINK_LIFETIME = timedelta(hours=1)
-SIGN_IN_LINK_LIFETIME = timedelta(hours=24)
-LINK_LIFETIMES = {
-    SignInLink.Purpose.SET_UP: SET_UP_LINK_LIFETIME,
-    SignInLink.Purpose.SIGN_IN: SIGN_IN_LINK_LIFETIME,
-}
-# URL names.
-_LINK_PAGES = {SignInLink.Purpose.SET_UP: "setup", SignInLink.Purpose.SIGN_IN: "sign-in-link"}
-INVALID_LINK = (
-    "This link was already used, was replaced or has expired. Ask an administrator for a new one."
-)
-ONLY_ADMINISTRATORS = "With ORGADMIN_SSO_ONLY, sign-in links are only for administrators."
+NO_SIGN_IN = "This is an account for a program: no one signs in to it."
+PROGRAM_ADMINISTRATOR = "A program can't be an administrator."
 
 
-def build_person(*, username: str, email: str, is_administrator: bool) -> Person:
+def build_person(
+    *, username: str, email: str, is_administrator: bool, is_program: bool = False
+) -> Person:
     """A new person, not stored and without a password.
 
     Raises InvalidInputError when the name or address is malformed or belongs to another person, or
@@ -54,6 +42,7 @@ def build_person(*, username: str, email: str, is_administrator: bool) -> Person
         username=Person.normalize_username(username.strip()),
         email=Person.objects.normalize_email(email.strip()),
         is_superuser=is_administrator,
+        is_program=is_program,
     )
     person.set_unusable_password()
     fields: dict[str, str] = {}
@@ -61,10 +50,14 @@ def build_person(*, username: str, email: str, is_administrator: bool) -> Person
         person.full_clean(validate_unique=False, validate_constraints=False)
     except ValidationError as error:
         fields = {name: " ".join(texts) for name, texts in error.message_dict.items()}
-    if not person.email:
+    if is_program and person.email:
+        fields["email"] = "A program has no email address."
+    if not is_program and not person.email:
         fields["email"] = "Enter an email address."
+    if is_program and is_administrator:
+        fields["is_administrator"] = PROGRAM_ADMINISTRATOR
     for name, value in (("username", person.username), ("email", person.email)):
-        if name not in fields and is_taken(value, excluding=person):
+        if value and name not in fields and is_taken(value, excluding=person):
             fields[name] = NAME_TAKEN
     if "username" not in fields and (problem := find_new_name_problem(person.username)):
         fields["username"] = problem
@@ -130,53 +123,15 @@ def describe_roles(roles: Iterable[Role], *, is_administrator: bool) -> str:
     return ", ".join(names) or "none"
 
 
-def _create_link(
-    *,
-    purpose: SignInLink.Purpose,
-    actor: Actor,
-    now: datetime,
-    person: Person | None = None,
-    removes_second_factor: bool = False,
-) -> str:
-    """Store a link with the hash of a new token. Return its path with the token."""
-    token = secrets.token_urlsafe(32)
-    SignInLink.objects.create(
-        purpose=purpose,
-        person=person,
-        token_hash=_hash_of(token),
-        removes_second_factor=removes_second_factor,
-        made_by_name=actor.name,
-        created_at=now,
-        expires_at=now + LINK_LIFETIMES[purpose],
-    )
-    return f"{reverse(_LINK_PAGES[purpose])}#{token}"
-
-
-def redeem_link(*, token: str, purpose: SignInLink.Purpose) -> SignInLink:
-    """Mark the link with this token as used. Raises ConflictError if no valid link has it."""
-    if purpose == SignInLink.Purpose.SET_UP:
-        # Locked so that when two setup links are used at the same time, the second finds a person.
-        list(
-            SignInLink.objects.select_for_update(no_key=True).filter(purpose=purpose).order_by("pk")
-        )
-    now = clock.now()
-    usable = SignInLink.objects.filter(
-        token_hash=_hash_of(token),
-        purpose=purpose,
-        used_at__isnull=True,
-        expires_at__gt=now,
-        # A later time comes from a clock that was ahead.
-        expires_at__lte=now + LINK_LIFETIMES[purpose] + clock.TOLERANCE,
-    )
-    # One statement, so that only one of two simultaneous requests succeeds.
-    if usable.update(used_at=now) != 1:
-        raise ConflictError(INVALID_LINK)
-    return SignInLink.objects.select_related("person").get(token_hash=_hash_of(token))
-
-
 def can_use_sign_in_link(person: Person) -> bool:
     """Whether links sign the person in. With ORGADMIN_SSO_ONLY, they are break glass."""
-    return person.is_superuser or not settings.SSO_ONLY
+    return not person.is_program and (person.is_superuser or not settings.SSO_ONLY)
+
+
+def require_sign_in(person: Person) -> None:
+    """Raise ConflictError for an account for a program."""
+    if person.is_program:
+        raise ConflictError(NO_SIGN_IN)
 
 
 def expire_sign_in_links(person: Person) -> None:
@@ -199,8 +154,9 @@ def remove_mfa(*, actor: Actor, person: Person) -> None:
     )
 
 
-def _hash_of(token: str) -> str:
-    # Random tokens of 256 bits can't be guessed, so a plain hash is enough.
+def hash_of_token(token: str) -> str:
+    """The hash stored instead of a token of a link or of the API."""
+    # Random tokens of 230 bits and more can't be guessed, so a plain hash is enough.
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
@@ -218,14 +174,21 @@ def add_person(
     email: str,
     roles: Iterable[Role],
     is_administrator: bool = False,
+    is_program: bool = False,
 ) -> Person:
     """Add a person, who can sign in once a sign-in link has let them choose a password.
 
-    Raises PermissionDenied, and InvalidInputError for a name or address that is malformed or
-    belongs to another person.
+    An account for a program has roles but no email address, and nobody can sign in to it. Raises
+    PermissionDenied, and InvalidInputError for a name or address that is malformed or belongs to
+    another person.
     """
     permissions.require(permissions.can_administer(actor), "add people")
-    person = build_person(username=username, email=email, is_administrator=is_administrator)
+    person = build_person(
+        username=username,
+        email=email,
+        is_administrator=is_administrator,
+        is_program=is_program,
+    )
     store_person(person, roles=roles)
     record_person_added(actor=actor, person=person)
     return person
@@ -234,16 +197,24 @@ def add_person(
 def record_person_added(*, actor: Actor, person: Person) -> None:
     """Record that a person was added, with the roles that are stored."""
     roles = get_stored_roles(person)
+    names = describe_roles(roles, is_administrator=person.is_superuser)
+    sentence = audit.Sentence("{person} was added. Roles: {roles}.", person=person, roles=names)
+    if person.is_program:
+        sentence = audit.Sentence(
+            "{person} was added as an account for a program. Roles: {roles}.",
+            person=person,
+            roles=names,
+        )
     audit.record(
         code=EventCode.PERSON_ADDED,
         actor=actor,
         subject=person,
-        sentence=audit.Sentence(
-            "{person} was added. Roles: {roles}.",
-            person=person,
-            roles=describe_roles(roles, is_administrator=person.is_superuser),
-        ),
-        details={"roles": roles, "is_administrator": person.is_superuser},
+        sentence=sentence,
+        details={
+            "roles": roles,
+            "is_administrator": person.is_superuser,
+            "is_program": person.is_program,
+        },
     )
 
 
@@ -262,6 +233,8 @@ def set_roles(
     if not is_administrator and ADMINISTRATOR not in fixed:
         require_another_administrator(person)
     person = lock_person(person)
+    if is_administrator and person.is_program:
+        raise ConflictError(PROGRAM_ADMINISTRATOR)
     kept = {role for role in get_stored_roles(person) if role.value in fixed}
     return store_roles(
         actor=actor,
@@ -322,7 +295,7 @@ def store_roles(
 
 @audit.atomic()
 def disable_person(*, actor: Actor, person: Person) -> Person:
-    """Disable a person. Their sessions and unused sign-in links end now.
+    """Disable a person. Their sessions, unused sign-in links and API tokens end now.
 
     Their deletion requests stay as they are. Raises PermissionDenied, and ConflictError for the
     last active administrator.
@@ -336,6 +309,7 @@ def disable_person(*, actor: Actor, person: Person) -> Person:
     person.session_epoch += 1
     person.save(update_fields=["is_active", "session_epoch"])
     expire_sign_in_links(person)
+    person.api_tokens.filter(revoked_at=None).update(revoked_at=clock.now())
     audit.record(
         code=EventCode.PERSON_DISABLED,
         actor=actor,
@@ -375,6 +349,7 @@ def set_password(*, actor: Actor, person: Person, password: str) -> None:
     weak.
     """
     permissions.require(lock_person(person).is_active, "set a password")
+    require_sign_in(person)
     try:
         validate_password(password, user=person)
     except ValidationError as error:
@@ -387,124 +362,6 @@ def set_password(*, actor: Actor, person: Person, password: str) -> None:
         subject=person,
         sentence=audit.Sentence("{person} set a new password.", person=person),
     )
-
-
-@audit.atomic()
-def make_sign_in_link(
-    *, actor: Actor, person: Person, now: datetime, removes_second_factor: bool = False
-) -> str:
-    """A link that signs a person in once, and lets them choose a password.
-
-    It is for invitations and forgotten passwords; `removes_second_factor` is for a lost MFA device.
-    Invalidates the person's older unused links. Returns a path with the token in its fragment, to
-    which the caller adds this service's address. The token is not stored.
-
-    Raises PermissionDenied, and ConflictError for a disabled person, or with ORGADMIN_SSO_ONLY for
-    anyone but an administrator.
-    """
-    permissions.require(permissions.can_administer(actor), "create sign-in links")
-    person = lock_person(person)
-    if not can_use_sign_in_link(person):
-        raise ConflictError(ONLY_ADMINISTRATORS)
-    if not person.is_active:
-        raise ConflictError(f"{person.display_name} is disabled. Enable them first.")
-    expire_sign_in_links(person)
-    sentence = audit.Sentence("A one-time sign-in link was created for {person}.", person=person)
-    audit.record(
-        code=EventCode.SIGN_IN_LINK_MADE,
-        actor=actor,
-        subject=person,
-        sentence=sentence.followed_by("It removes MFA." if removes_second_factor else ""),
-        details={"removes_second_factor": removes_second_factor},
-    )
-    return _create_link(
-        purpose=SignInLink.Purpose.SIGN_IN,
-        actor=actor,
-        now=now,
-        person=person,
-        removes_second_factor=removes_second_factor,
-    )
-
-
-@audit.atomic()
-def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Person:
-    """Redeem a sign-in link and return its person, whom the caller signs in.
-
-    An empty `password` keeps the current one. Raises ConflictError if the link was used, is too
-    old, was replaced or doesn't exist, and InvalidInputError for a password that is weak, or
-    missing if there is none yet. The link can still be used after InvalidInputError.
-    """
-    link = redeem_link(token=token, purpose=SignInLink.Purpose.SIGN_IN)
-    is_valid = link.person and link.person.is_active and can_use_sign_in_link(link.person)
-    if not link.person or not is_valid:
-        raise ConflictError(INVALID_LINK)
-    person = lock_person(link.person)
-    actor = person_actor(person=person, request_id=request_id)
-    audit.record(
-        code=EventCode.SIGN_IN_LINK_USED,
-        actor=actor,
-        subject=person,
-        sentence=audit.Sentence("{person} used a one-time sign-in link.", person=person),
-    )
-    if password:
-        set_password(actor=actor, person=person, password=password)
-    elif not person.has_usable_password():
-        raise InvalidInputError({"password": "Choose a password. You don't have one yet."})
-    if link.removes_second_factor:
-        remove_mfa(actor=actor, person=person)
-    return person
-
-
-@audit.atomic()
-def make_set_up_link(*, actor: Actor, now: datetime) -> str:
-    """A link to create the first administrator, once, within an hour.
-
-    Returns a path as `make_sign_in_link` does. Raises PermissionDenied, and ConflictError once a
-    person exists.
-    """
-    permissions.require(permissions.can_administer(actor), "create setup links")
-    if Person.objects.exists():
-        raise ConflictError(
-            "Someone already has an account. Create a sign-in link for that person."
-        )
-    audit.record(
-        code=EventCode.SIGN_IN_LINK_MADE,
-        actor=actor,
-        sentence=audit.Sentence("A one-time setup link for the first administrator was created."),
-    )
-    return _create_link(purpose=SignInLink.Purpose.SET_UP, actor=actor, now=now)
-
-
-@audit.atomic()
-def set_up_first_administrator(
-    *, token: str, username: str, email: str, password: str, request_id: str = ""
-) -> Person:
-    """Redeem a setup link and return the first administrator, whom the caller signs in.
-
-    Raises ConflictError if the link is invalid or a person exists, and InvalidInputError for what
-    was typed. The link can still be used after InvalidInputError.
-    """
-    link = redeem_link(token=token, purpose=SignInLink.Purpose.SET_UP)
-    if Person.objects.exists():
-        raise ConflictError(
-            "An administrator already exists. Sign in, or ask that person for a sign-in link."
-        )
-    person = build_person(username=username, email=email, is_administrator=True)
-    store_person(person)
-    actor = person_actor(person=person, request_id=request_id)
-    audit.record(
-        code=EventCode.PERSON_ADDED,
-        actor=actor,
-        subject=person,
-        sentence=audit.Sentence(
-            "{person} became the first administrator with the setup link created by {maker}.",
-            person=person,
-            maker=link.made_by_name,
-        ),
-        details={"roles": [], "is_administrator": True},
-    )
-    set_password(actor=actor, person=person, password=password)
-    return person
 
 
 def set_break_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Person:
@@ -541,11 +398,12 @@ def change_email(*, actor: Actor, person: Person, email: str) -> Person:
     """Change a person's email address. Links sent to the old address no longer work.
 
     Password, MFA and sessions stay as they are. Returns the person as stored now. Raises
-    PermissionDenied, and InvalidInputError for an address that is malformed or that another person
-    signs in with.
+    PermissionDenied, ConflictError for a program, and InvalidInputError for an address that is
+    malformed or that another person signs in with.
     """
     permissions.require(permissions.can_administer(actor), "change email addresses")
     person = lock_person(person)
+    require_sign_in(person)
     email = Person.objects.normalize_email(email.strip())
     if email == person.email:
         return person

@@ -60,6 +60,7 @@ def connect_account(*, actor: Actor, person: Person, issuer: str, subject: str) 
     if not is_valid_subject(subject):
         raise InvalidInputError({"subject": "Enter the exact subject: 1 to 255 ASCII characters."})
     person = people.lock_person(person)
+    people.require_sign_in(person)
     account = ProviderAccount(person=person, issuer=issuer, subject=subject, created_at=clock.now())
     try:
         with audit.atomic():

@@ -498,11 +498,14 @@ class PersonStatus(Enum):
     ACTIVE = Badge("Active", "ok", "check", "This person can sign in.")
     INVITED = Badge("Invited", "info", "clock", "This person hasn't chosen a password yet.")
     DISABLED = Badge("Disabled", "muted", "minus", "This person can't sign in.")
+    PROGRAM = Badge("Program", "info", "key", "A program uses this account with API tokens.")
 
 
 def person_badge(person: Person) -> Badge:
     """The status of a person's account."""
     if not person.is_active:
         return PersonStatus.DISABLED.value
+    if person.is_program:
+        return PersonStatus.PROGRAM.value
     can_sign_in = person.has_usable_password() or person.provider_accounts.exists()
     return PersonStatus.ACTIVE.value if can_sign_in else PersonStatus.INVITED.value

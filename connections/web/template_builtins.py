@@ -40,6 +40,7 @@ from connections.models import (
     Sync,
 )
 from connections.people import provider_accounts
+from connections.people.api_tokens import can_hold_tokens
 from connections.web import badges
 from connections.web.agreed import AgreedView
 from connections.web.badges import Badge
@@ -312,6 +313,7 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
         "hold": SimpleLazyObject(find_hold),
         "nav": SimpleLazyObject(lambda: navigation_of(request)),
         "signed_in_person": SimpleLazyObject(lambda: signed_in_person(request)),
+        "can_have_tokens": SimpleLazyObject(lambda: _can_have_tokens(signed_in_person(request))),
         "role_names": SimpleLazyObject(lambda: _role_names(signed_in_person(request))),
         "reauth_prompt": SimpleLazyObject(lambda: prompt_for(request)),
         "is_demo": settings.IS_DEMO,
@@ -333,6 +335,10 @@ def _provider_account(person: Person | None) -> ProviderAccount | None:
     if person is None:
         return None
     return provider_accounts.find_account(person=person, issuer=settings.OIDC_ISSUER)
+
+
+def _can_have_tokens(person: Person | None) -> bool:
+    return person is not None and can_hold_tokens(person)
 
 
 def _role_names(person: Person | None) -> str:

@@ -350,6 +350,8 @@ OURS = [
     _page("person-detail", "person-disabled", find=_person("left")),
     _page("person-detail", "person-invited", find=_person("invited")),
     _page("session-list", who="operator"),
+    _page("api-token-list", who="operator"),
+    _page("person-token-list"),
     _page("shortcuts", who="operator"),
     _page("notification-list"),
     _page("notification-list", "notification-list-none", {"state": "dropped"}),

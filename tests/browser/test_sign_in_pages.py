@@ -6,14 +6,14 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from connections.access.actor import command_actor
-from connections.people import people
+from connections.people import sign_in_links
 from tests.browser.fitness import assert_fit_to_show
 
 
 def test_the_setup_link_creates_the_first_administrator_who_is_asked_to_add_a_credential(
     service_url: str, open_as: Callable[..., Page]
 ):
-    link = people.make_set_up_link(actor=command_actor(), now=timezone.now())
+    link = sign_in_links.make_set_up_link(actor=command_actor(), now=timezone.now())
     page = open_as(None, reduced_motion="reduce")
     page.goto("/setup/#" + link.partition("#")[2])
     assert_fit_to_show(page)

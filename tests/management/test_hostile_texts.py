@@ -207,6 +207,10 @@ RUNS: dict[str, list[ArgumentsOf]] = {
         lambda scene: ["--credential", f"x{HOSTILE}"],
     ],
     "list_orgs": [lambda scene: []],
+    "make_api_token": [
+        lambda scene: ["--username", HOSTILE, "--name", HOSTILE, "--scope", "read"],
+        lambda scene: ["--username", HOSTILE, "--name", HOSTILE, "--scope", HOSTILE],
+    ],
     "make_evidence_bundle": [
         lambda scene: ["--output", HOSTILE],
         lambda scene: ["--output", HOSTILE, "--review", scene.review],

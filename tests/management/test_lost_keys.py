@@ -18,7 +18,7 @@ from connections.crypto.encryption import (
 from connections.models import AuditEvent, Credential, Outcome, Person, State
 from connections.models.credentials import ENVELOPE_FIELDS
 from connections.operations import due
-from connections.people import people
+from connections.people import sign_in_links
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
@@ -116,7 +116,9 @@ def test_without_its_lost_mfa_a_password_alone_signs_no_one_in(
     client.post("/accounts/login/", {"login": "ada", "password": PASSWORD})
     assert "_auth_user_id" not in client.session
 
-    link = people.make_sign_in_link(actor=command_actor(), person=ada, now=database_clock.now())
+    link = sign_in_links.make_sign_in_link(
+        actor=command_actor(), person=ada, now=database_clock.now()
+    )
     client.post("/sign-in/", {"token": link.partition("#")[2], "password": PASSWORD})
     assert client.session["_auth_user_id"] == str(ada.pk)
 

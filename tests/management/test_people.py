@@ -8,8 +8,10 @@ import pytest
 from django.core.management import CommandError, ManagementUtility, call_command
 from pytest_django import Settings
 
+from connections.core import clock
 from connections.models import AuditEvent, Person, Role
-from connections.people import people
+from connections.people import sign_in_links
+from connections.people.api_tokens import find_token
 
 
 def run(*arguments: str) -> str:
@@ -41,6 +43,7 @@ def test_add_person_grants_every_named_role(db: None):
         "email": "hedy@example.com",
         "roles": ["Auditor", "Operator"],
         "is_administrator": False,
+        "is_program": False,
     }
     assert AuditEvent.objects.get().actor_kind == "command"
 
@@ -68,7 +71,7 @@ def test_make_sign_in_link_prints_a_link_that_works(
     settings.BASE_URL, settings.ALLOWED_HOSTS = base_url, ["a.example.com", "b.example.com"]
     link = run("make_sign_in_link", "--username", "ADA").strip()
     token = link.removeprefix(f"{base_url}/sign-in/#")
-    assert people.use_sign_in_link(token=token, password="") == ada
+    assert sign_in_links.use_sign_in_link(token=token, password="") == ada
 
 
 def test_make_sign_in_link_reports_in_json_what_the_link_does(db: None, ada: Person):
@@ -157,3 +160,18 @@ def test_a_usage_error_with_json_is_one_document_too(
         ManagementUtility(arguments).execute()
     assert ended.value.code == 2
     assert "--username" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_add_person_adds_an_account_for_a_program_and_make_api_token_its_token(db: None):
+    program = run_json("add_person", "--username", "cmdb", "--program", "--role", "Auditor")
+    assert (program["is_program"], program["email"]) == (True, "")
+    new = ("make_api_token", "--username", "cmdb", "--name", "CMDB")
+    text = run(*new, "--scope", "orgs", "--expires", "3").strip()
+    token = find_token(text=text, now=clock.now())
+    assert token
+    assert (token.person.username, token.scopes) == ("cmdb", ["orgs"])
+    assert set(run_json(*new, "--scope", "read")) == {
+        *("id", "username", "name", "scopes", "expires_at", "token")
+    }
+    assert "Two tokens named" in str(failure(*new, "--scope", "read"))
+    assert "--email --program is required" in str(failure("add_person", "--username", "x"))

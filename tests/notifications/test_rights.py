@@ -15,7 +15,7 @@ from connections.credentials import lifecycle as credential_lifecycle
 from connections.models import AccessKind, ApprovalPolicy, Credential, Notification, Person, Role
 from connections.notifications.formats import Message
 from connections.notifications.messages import build_message
-from connections.people import people, provider_accounts
+from connections.people import people, provider_accounts, sign_in_links
 from sandbox.server import SandboxServer
 from tests.credentials.support import second_pair
 from tests.flows.support import store_credential
@@ -152,7 +152,9 @@ def test_a_message_is_not_sent_to_an_approver_from_whom_its_credential_is_hidden
             actor=actor, person=person, roles=[Role.OPERATOR], is_administrator=True
         ),
         lambda actor, person: people.set_break_glass(actor=actor, person=person, is_allowed=True),
-        lambda actor, person: people.make_sign_in_link(actor=actor, person=person, now=clock.now()),
+        lambda actor, person: sign_in_links.make_sign_in_link(
+            actor=actor, person=person, now=clock.now()
+        ),
         lambda actor, person: people.change_email(
             actor=actor, person=person, email="other@example.org"
         ),

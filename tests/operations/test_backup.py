@@ -25,6 +25,7 @@ from pytest_django import DjangoDbBlocker, Settings
 
 from connections.access.actor import command_actor
 from connections.models import (
+    ApiToken,
     ApprovalPolicy,
     Attempt,
     AuditEvent,
@@ -32,6 +33,7 @@ from connections.models import (
     Deletion,
     Person,
     PersonSession,
+    Role,
     SignInLink,
     State,
     WorkerHeartbeat,
@@ -48,6 +50,7 @@ from connections.operations.backup import (
     restore_backup,
     using_database,
 )
+from tests.support.api_tokens import make_token_of
 from tests.support.key_rings import make_key_ring, primary_in, stored_credential
 from tests.support.people import make_person
 
@@ -477,7 +480,7 @@ def test_approvals_that_might_have_been_used_since_the_backup_do_not_count(
         assert deletion.state == State.STILL_PRESENT
 
 
-def test_sessions_links_and_workers_of_the_backup_are_invalid(
+def test_sessions_links_tokens_and_workers_of_the_backup_are_invalid(
     database: Path, migrated: Path, tmp_path: Path
 ):
     at = timezone.now()
@@ -486,9 +489,11 @@ def test_sessions_links_and_workers_of_the_backup_are_invalid(
         "INSERT INTO connections_personsession (key_hash, session_data, expire_date) "
         "VALUES ('key', 'data', '2099-01-01')"
     )
+    ada = make_person("ada", Role.OPERATOR)
+    make_token_of(ada)
     SignInLink.objects.create(
         purpose="sign_in",
-        person=make_person("ada"),
+        person=ada,
         token_hash="0" * 64,
         made_by_name="Root",
         created_at=at,
@@ -502,6 +507,7 @@ def test_sessions_links_and_workers_of_the_backup_are_invalid(
     restore(tmp_path / "backup")
 
     assert SignInLink.objects.get().used_at is not None
+    assert ApiToken.objects.get().revoked_at is not None
     assert not WorkerHeartbeat.objects.exists()
     with connection.cursor() as cursor:
         cursor.execute("SELECT COUNT(*) FROM connections_personsession")

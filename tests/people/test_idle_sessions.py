@@ -10,7 +10,7 @@ from pytest_django import Settings
 from connections.access.actor import command_actor
 from connections.models import Person, PersonSession
 from connections.models.sessions import ENDS_AT
-from connections.people import people
+from connections.people import sign_in_links
 from tests.flows.support import HTMX
 from tests.people.test_sessions import is_signed_in, signed_in
 
@@ -94,7 +94,7 @@ def test_a_session_without_a_stored_limit_keeps_its_expiry(adas_client: Client):
 def test_signing_in_again_starts_a_new_limit(adas_client: Client, ada: Person):
     soon = timezone.now() + timedelta(minutes=20)
     let_it_end(adas_client, soon)
-    link = people.make_sign_in_link(actor=command_actor(), person=ada, now=timezone.now())
+    link = sign_in_links.make_sign_in_link(actor=command_actor(), person=ada, now=timezone.now())
     token = link.partition("#")[2]
     adas_client.post("/sign-in/", {"token": token, "password": ""})
     assert datetime.fromisoformat(adas_client.session[ENDS_AT]) > soon

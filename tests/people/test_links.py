@@ -9,7 +9,7 @@ from django.test import Client
 from connections.access.actor import command_actor, person_actor
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import AuditEvent, Person, SignInLink
-from connections.people import people
+from connections.people import people, sign_in_links
 from tests.support.clock import SettableClock
 from tests.support.people import PASSWORD, make_person
 
@@ -18,7 +18,7 @@ NEW_PASSWORD = "quite another pass phrase"
 
 def link_for(person: Person, clock: SettableClock, *, removes_second_factor: bool = False) -> str:
     """The token of a new sign-in link."""
-    link = people.make_sign_in_link(
+    link = sign_in_links.make_sign_in_link(
         actor=command_actor(),
         person=person,
         now=clock.now(),
@@ -31,7 +31,7 @@ def link_for(person: Person, clock: SettableClock, *, removes_second_factor: boo
 
 def set_up_link(clock: SettableClock) -> str:
     """The token of a new setup link."""
-    link = people.make_set_up_link(actor=command_actor(), now=clock.now())
+    link = sign_in_links.make_set_up_link(actor=command_actor(), now=clock.now())
     return link.removeprefix("/setup/#")
 
 
@@ -52,40 +52,40 @@ def test_the_token_itself_is_not_stored(ada: Person, clock: SettableClock):
 
 def test_only_an_administrator_creates_links(ada: Person, clock: SettableClock):
     with pytest.raises(PermissionDenied):
-        people.make_sign_in_link(actor=person_actor(person=ada), person=ada, now=clock.now())
+        sign_in_links.make_sign_in_link(actor=person_actor(person=ada), person=ada, now=clock.now())
 
 
 def test_a_link_signs_in_once(ada: Person, clock: SettableClock):
     token = link_for(ada, clock)
-    assert people.use_sign_in_link(token=token, password=NEW_PASSWORD) == ada
+    assert sign_in_links.use_sign_in_link(token=token, password=NEW_PASSWORD) == ada
     ada.refresh_from_db()
     assert ada.check_password(NEW_PASSWORD)
     with pytest.raises(ConflictError):
-        people.use_sign_in_link(token=token, password=NEW_PASSWORD)
+        sign_in_links.use_sign_in_link(token=token, password=NEW_PASSWORD)
 
 
 def test_a_link_expires_after_a_day(ada: Person, clock: SettableClock):
     token = link_for(ada, clock)
     clock.advance(hours=24)
     with pytest.raises(ConflictError, match="has expired"):
-        people.use_sign_in_link(token=token, password=NEW_PASSWORD)
+        sign_in_links.use_sign_in_link(token=token, password=NEW_PASSWORD)
 
 
 def test_a_newer_link_replaces_an_older_one(ada: Person, clock: SettableClock):
     old, new = link_for(ada, clock), link_for(ada, clock)
     with pytest.raises(ConflictError):
-        people.use_sign_in_link(token=old, password=NEW_PASSWORD)
-    assert people.use_sign_in_link(token=new, password=NEW_PASSWORD) == ada
+        sign_in_links.use_sign_in_link(token=old, password=NEW_PASSWORD)
+    assert sign_in_links.use_sign_in_link(token=new, password=NEW_PASSWORD) == ada
 
 
 def test_disabling_a_person_permanently_invalidates_their_links(ada: Person, clock: SettableClock):
     token = link_for(ada, clock)
     people.disable_person(actor=command_actor(), person=ada)
     with pytest.raises(ConflictError):
-        people.use_sign_in_link(token=token, password=NEW_PASSWORD)
+        sign_in_links.use_sign_in_link(token=token, password=NEW_PASSWORD)
     people.enable_person(actor=command_actor(), person=ada)
     with pytest.raises(ConflictError):
-        people.use_sign_in_link(token=token, password=NEW_PASSWORD)
+        sign_in_links.use_sign_in_link(token=token, password=NEW_PASSWORD)
 
 
 def test_the_service_creates_no_link_for_a_disabled_person(ada: Person, clock: SettableClock):
@@ -97,13 +97,13 @@ def test_the_service_creates_no_link_for_a_disabled_person(ada: Person, clock: S
 def test_a_weak_password_does_not_consume_the_link(ada: Person, clock: SettableClock):
     token = link_for(ada, clock)
     with pytest.raises(InvalidInputError) as refused:
-        people.use_sign_in_link(token=token, password="short")
+        sign_in_links.use_sign_in_link(token=token, password="short")
     assert list(refused.value.fields) == ["password"]
-    assert people.use_sign_in_link(token=token, password=NEW_PASSWORD) == ada
+    assert sign_in_links.use_sign_in_link(token=token, password=NEW_PASSWORD) == ada
 
 
 def test_an_empty_password_keeps_the_current_one(ada: Person, clock: SettableClock):
-    people.use_sign_in_link(token=link_for(ada, clock), password="")
+    sign_in_links.use_sign_in_link(token=link_for(ada, clock), password="")
     ada.refresh_from_db()
     assert ada.check_password(PASSWORD)
 
@@ -113,47 +113,47 @@ def test_a_person_without_a_password_must_choose_one(db: None, clock: SettableCl
         actor=command_actor(), username="hedy", email="hedy@example.com", roles=[]
     )
     with pytest.raises(InvalidInputError, match="Choose a password"):
-        people.use_sign_in_link(token=link_for(person, clock), password="")
+        sign_in_links.use_sign_in_link(token=link_for(person, clock), password="")
 
 
 def test_a_link_keeps_mfa_unless_it_was_created_to_remove_it(ada: Person, clock: SettableClock):
     Authenticator.objects.create(user=ada, type=Authenticator.Type.TOTP, data={"secret": "x"})
-    people.use_sign_in_link(token=link_for(ada, clock), password="")
+    sign_in_links.use_sign_in_link(token=link_for(ada, clock), password="")
     assert Authenticator.objects.filter(user=ada).exists()
     token = link_for(ada, clock, removes_second_factor=True)
     assert Authenticator.objects.filter(user=ada).exists()
-    people.use_sign_in_link(token=token, password="")
+    sign_in_links.use_sign_in_link(token=token, password="")
     assert not Authenticator.objects.filter(user=ada).exists()
     assert AuditEvent.objects.latest("seq").code == "person.second_factor_removed"
 
 
 def test_set_up_links_and_sign_in_links_are_not_interchangeable(db: None, clock: SettableClock):
     with pytest.raises(ConflictError):
-        people.use_sign_in_link(token=set_up_link(clock), password=NEW_PASSWORD)
+        sign_in_links.use_sign_in_link(token=set_up_link(clock), password=NEW_PASSWORD)
 
 
 def test_the_set_up_link_creates_an_administrator_once(db: None, clock: SettableClock):
     token = set_up_link(clock)
-    person = people.set_up_first_administrator(**first_administrator(token))
+    person = sign_in_links.set_up_first_administrator(**first_administrator(token))
     assert person.is_superuser
     assert person.check_password(NEW_PASSWORD)
     with pytest.raises(ConflictError):
-        people.set_up_first_administrator(**first_administrator(token))
+        sign_in_links.set_up_first_administrator(**first_administrator(token))
 
 
 def test_a_set_up_link_expires_after_an_hour(db: None, clock: SettableClock):
     token = set_up_link(clock)
     clock.advance(hours=1)
     with pytest.raises(ConflictError):
-        people.set_up_first_administrator(**first_administrator(token))
+        sign_in_links.set_up_first_administrator(**first_administrator(token))
     assert not Person.objects.exists()
 
 
 def test_the_first_account_invalidates_every_set_up_link(db: None, clock: SettableClock):
     first, second = set_up_link(clock), set_up_link(clock)
-    people.set_up_first_administrator(**first_administrator(first))
+    sign_in_links.set_up_first_administrator(**first_administrator(first))
     with pytest.raises(ConflictError, match="already exists"):
-        people.set_up_first_administrator(
+        sign_in_links.set_up_first_administrator(
             **{**first_administrator(second), "username": "other", "email": "other@example.com"}
         )
     with pytest.raises(ConflictError, match="already has an account"):
@@ -209,7 +209,7 @@ def test_opening_the_page_of_a_link_writes_nothing(
     assert client.get("/sign-in/").status_code == 200
     assert SignInLink.objects.get().used_at is None
     assert client.head("/setup/").status_code == 302
-    people.use_sign_in_link(token=token, password="")
+    sign_in_links.use_sign_in_link(token=token, password="")
 
 
 def test_mfa_is_required_after_a_link(client: Client, ada: Person, clock: SettableClock):

@@ -7,7 +7,7 @@ from connections.access.actor import command_actor
 from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.models import AuditEvent, Person
-from connections.people import people
+from connections.people import people, sign_in_links
 from tests.support.mfa import set_up_app
 from tests.support.people import PASSWORD
 
@@ -52,7 +52,9 @@ def test_a_long_code_is_refused(client: Client, ada: Person):
 
 
 def test_long_fields_of_the_setup_page_are_errors(client: Client, db: None):
-    token = people.make_set_up_link(actor=command_actor(), now=clock.now()).rpartition("#")[2]
+    token = sign_in_links.make_set_up_link(actor=command_actor(), now=clock.now()).rpartition("#")[
+        2
+    ]
     form = {"username": LONG, "email": f"{LONG}@example.com", "password": LONG}
     response = client.post("/setup/", form | {"token": token})
     assert response.status_code == 422

@@ -17,7 +17,7 @@ from pytest_django import Settings
 from connections.access.actor import command_actor, person_actor
 from connections.core import clock as now
 from connections.models import AuditEvent, Person
-from connections.people import people, sessions
+from connections.people import people, sessions, sign_in_links
 from connections.people.passwords import PASSWORD_RULES
 from tests.support.mfa import set_up_app
 from tests.support.people import PASSWORD
@@ -118,7 +118,7 @@ ENDING: dict[str, Callable[[Person], object]] = {
     "other sessions ended": lambda ada: sessions.end_sessions(
         actor=person_actor(person=ada), person=ada, except_id="kept"
     ),
-    "sign-in link": lambda ada: people.make_sign_in_link(
+    "sign-in link": lambda ada: sign_in_links.make_sign_in_link(
         actor=command_actor(), person=ada, now=now.now()
     ),
     "role lost": lambda ada: people.set_roles(

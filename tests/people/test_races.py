@@ -6,7 +6,7 @@ from django.conf import settings
 from connections.access.actor import command_actor
 from connections.core import clock
 from connections.models import Person
-from connections.people import people
+from connections.people import people, sign_in_links
 from tests.support.at_once import run_concurrently
 from tests.support.people import make_person
 
@@ -30,23 +30,23 @@ def test_two_administrators_cannot_disable_each_other():
 
 def test_a_link_used_twice_concurrently_signs_in_once():
     ada = make_person("ada")
-    link = people.make_sign_in_link(actor=command_actor(), person=ada, now=clock.now())
+    link = sign_in_links.make_sign_in_link(actor=command_actor(), person=ada, now=clock.now())
     token = link.rpartition("#")[2]
 
     def use() -> None:
-        people.use_sign_in_link(token=token, password="")
+        sign_in_links.use_sign_in_link(token=token, password="")
 
     assert run_concurrently(use, use, use) == ["done", "refused", "refused"]
 
 
 def test_two_concurrent_set_up_links_create_one_administrator():
     tokens = [
-        people.make_set_up_link(actor=command_actor(), now=clock.now()).rpartition("#")[2]
+        sign_in_links.make_set_up_link(actor=command_actor(), now=clock.now()).rpartition("#")[2]
         for _ in range(2)
     ]
 
     def set_up(number: int) -> None:
-        people.set_up_first_administrator(
+        sign_in_links.set_up_first_administrator(
             token=tokens[number],
             username=f"root{number}",
             email=f"root{number}@example.com",

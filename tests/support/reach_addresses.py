@@ -118,6 +118,9 @@ FREE = {
     "org-connection-refresh",
     "org-connection-protect",
     "session-list",
+    "api-token-list",
+    "api-token-revoke",
+    "person-token-list",
     "shortcuts",
     # Redirects only to what the overview lists.
     "next-item",

@@ -34,6 +34,7 @@ from tests.batches.support import draft
 from tests.batches.support import request as request_batch
 from tests.flows.support import Requester, store_credential
 from tests.support.access_requests import request_for
+from tests.support.api_tokens import make_token_of
 from tests.support.reach_addresses import FREE, OF_MANY, OF_ONE
 from tests.support.sandbox import connection_between
 from tests.support.undo import undone
@@ -74,6 +75,10 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "shortcuts": (EVERYONE, EVERYONE),
     "session-list": (EVERYONE, None),
     "session-end": (None, EVERYONE),
+    "api-token-list": (EXPORTER, EXPORTER),
+    # Another person's token is not found: people/test_api_tokens.py.
+    "api-token-revoke": (None, EXPORTER),
+    "person-token-list": (ADMINISTRATOR, ADMINISTRATOR),
     "credential-list": (ANY_ROLE, None),
     "credential-new": (MANAGER, MANAGER),
     "credential-import": (MANAGER, MANAGER),
@@ -221,6 +226,8 @@ REAUTHENTICATED = {
     "person-sessions-end",
     "person-email",
     "person-provider",
+    "person-token-list",
+    "api-token-list",
     "org-connection-unprotect",
 }
 # No role here has its permission; deletions/approvals/test_break_glass.py tests it.
@@ -235,6 +242,7 @@ NOT_REAUTHENTICATED = {
     "only-alerts-set": "only limits one's own emails",
     "shortcuts": "only chooses which of one's own keys act",
     "session-end": "ends the person's own",
+    "api-token-revoke": "only ends a token",
     "provider-account": "asks too, as tests/people/oidc/ shows; there must be a provider",
     "org-connection-refresh": "reads",
     "org-connection-protect": "only keeps it from being deleted",
@@ -457,6 +465,7 @@ def addresses(
     Credential.objects.update(policy=ApprovalPolicy.NONE)
     about: dict[str, dict[str, Any]] = {
         "access-review": {"pk": review.pk},
+        "api-token": {"pk": make_token_of(ada)[0].pk},
         "access-request": {"pk": access_request.pk},
         "credential": {"pk": Credential.objects.get().pk},
         "deletion": {"pk": Deletion.objects.get(batch=None).pk},
@@ -487,6 +496,7 @@ def addresses(
             "acknowledge-many",
             "emails-set",
             "test",
+            "token-list",
         }
         needs_one = noun and (act not in of_none or name in EXPORTS_OF_ONE)
         found[name] = reverse(name, kwargs=about[noun] if needs_one else None)

@@ -12,11 +12,20 @@ from connections.people import people
 class Command(OrgAdminCommand):
     """Adds one person, without a password. make_sign_in_link lets the person choose one."""
 
-    help = "Add a person. No email is sent: they sign in with a link from make_sign_in_link."
+    help = (
+        "Add a person, or an account for a program. No email is sent: people sign in with a link "
+        "from make_sign_in_link."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--username", required=True)
-        parser.add_argument("--email", required=True)
+        address = parser.add_mutually_exclusive_group(required=True)
+        address.add_argument("--email")
+        address.add_argument(
+            "--program",
+            action="store_true",
+            help="An account for a program: roles and API tokens, but no one signs in to it.",
+        )
         parser.add_argument(
             "--role",
             action="append",
@@ -33,9 +42,10 @@ class Command(OrgAdminCommand):
         person = people.add_person(
             actor=command_actor(),
             username=options["username"],
-            email=options["email"],
+            email=options["email"] or "",
             roles=[Role(name) for name in options["roles"]],
             is_administrator=options["administrator"],
+            is_program=options["program"],
         )
         document = {
             "id": person.pk,
@@ -43,9 +53,10 @@ class Command(OrgAdminCommand):
             "email": person.email,
             "roles": sorted(set(options["roles"])),
             "is_administrator": person.is_superuser,
+            "is_program": person.is_program,
         }
+        following = "make_api_token" if person.is_program else "make_sign_in_link"
         return Result(
             document,
-            f"Added {person.username}. Next: ./run manage make_sign_in_link "
-            f"--username {person.username}",
+            f"Added {person.username}. Next: ./run manage {following} --username {person.username}",
         )

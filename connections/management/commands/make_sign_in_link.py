@@ -8,7 +8,7 @@ from connections.core import clock
 from connections.core.own_address import own_origin
 from connections.core.text import format_limit
 from connections.management.base import OrgAdminCommand, Result
-from connections.people import people
+from connections.people import sign_in_links
 
 
 class Command(OrgAdminCommand):
@@ -16,7 +16,7 @@ class Command(OrgAdminCommand):
 
     help = (
         "Make a one-time link to sign in and choose a password, valid for "
-        f"{format_limit(people.SIGN_IN_LINK_LIFETIME)}."
+        f"{format_limit(sign_in_links.SIGN_IN_LINK_LIFETIME)}."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -30,7 +30,7 @@ class Command(OrgAdminCommand):
     def run(self, **options: Any) -> Result:
         person = self.find_person(options["username"])
         now = clock.now()
-        link = own_origin() + people.make_sign_in_link(
+        link = own_origin() + sign_in_links.make_sign_in_link(
             actor=command_actor(),
             person=person,
             now=now,
@@ -39,7 +39,7 @@ class Command(OrgAdminCommand):
         document = {
             "username": person.username,
             "link": link,
-            "expires_at": now + people.SIGN_IN_LINK_LIFETIME,
+            "expires_at": now + sign_in_links.SIGN_IN_LINK_LIFETIME,
             "removes_second_factor": options["removes_second_factor"],
         }
         return Result(document, link)

@@ -27,7 +27,7 @@ from connections.operations.secret_files import log_exposed_files
 from connections.operations.startup import wait_for_database
 from connections.operations.static_files import collect_static_files
 from connections.operations.supervisor import become_service, end_with_parent
-from connections.people import people
+from connections.people import sign_in_links
 
 logger = logging.getLogger(__name__)
 
@@ -120,10 +120,10 @@ class Command(OrgAdminCommand):
         if not self.workers:
             lines.append("It runs no worker. Start one too, here or elsewhere: ./run worker")
         if not Person.objects.exists():
-            link = people.make_set_up_link(actor=command_actor(), now=clock.now())
+            link = sign_in_links.make_set_up_link(actor=command_actor(), now=clock.now())
             lines += [
                 "Create your administrator account (valid "
-                f"{format_limit(people.SET_UP_LINK_LIFETIME)}):",
+                f"{format_limit(sign_in_links.SET_UP_LINK_LIFETIME)}):",
                 f"{address}{link}",
             ]
         for line in lines:

@@ -91,7 +91,7 @@ def _split(text: str, *, parts: int) -> list[str]:
 
 def owner_choices() -> list[tuple[str, str]]:
     """Username and name of everyone who can be an owner, by name."""
-    people = Person.objects.filter(is_active=True)
+    people = Person.objects.filter(is_active=True, is_program=False)
     named = sorted(people, key=lambda person: person.display_name.casefold())
     return [(person.username, person.display_name) for person in named]
 

@@ -3,7 +3,7 @@
 from connections.core.text import format_limit
 from connections.core.time_limits import CONFIRMING_WINDOW
 from connections.inventory.matrix import RECENT
-from connections.people.people import SET_UP_LINK_LIFETIME, SIGN_IN_LINK_LIFETIME
+from connections.people.sign_in_links import SET_UP_LINK_LIFETIME, SIGN_IN_LINK_LIFETIME
 from connections.web.framework.reauthentication import WINDOW
 
 # By the names that `{% limit %}` takes.

@@ -40,7 +40,8 @@ class OrgDetailsForm(ServiceForm):
     owner = forms.ModelChoiceField(
         # An owner who left stays until someone else is chosen.
         Person.objects.filter(
-            Q(is_active=True) | Q(pk__in=Org.objects.exclude(owner=None).values("owner"))
+            Q(is_active=True, is_program=False)
+            | Q(pk__in=Org.objects.exclude(owner=None).values("owner"))
         ).order_by("username"),
         to_field_name="username",
         required=False,

@@ -17,7 +17,7 @@ from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.text import pluralize
 from connections.models import Person
 from connections.models.sessions import hash_of_session_key, public_id_of
-from connections.people import people, sessions
+from connections.people import sessions, sign_in_links
 from connections.people.choices import EmailChoice, set_email_choice, set_single_keys
 from connections.web.framework import addresses, http
 from connections.web.framework.person_limits import too_many_requests
@@ -127,7 +127,7 @@ def setup(request: HttpRequest) -> HttpResponse:
     return _use_link(
         request,
         SetUpForm,
-        redeem=people.set_up_first_administrator,
+        redeem=sign_in_links.set_up_first_administrator,
         template="people/setup.html",
     )
 
@@ -138,7 +138,7 @@ def sign_in_link(request: HttpRequest) -> HttpResponse:
     return _use_link(
         request,
         SignInLinkForm,
-        redeem=people.use_sign_in_link,
+        redeem=sign_in_links.use_sign_in_link,
         template="people/sign_in_link.html",
     )
 

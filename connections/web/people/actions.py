@@ -14,7 +14,7 @@ from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.core.own_address import own_origin
 from connections.models import Person
-from connections.people import people, provider_accounts
+from connections.people import people, provider_accounts, sign_in_links
 from connections.web.framework.actions import Subject, service_action
 from connections.web.framework.http import SeeOther, actor_of
 from connections.web.framework.reauthentication import requires_reauthentication
@@ -100,12 +100,12 @@ def _make_link(
 ) -> dict[str, Any]:
     """A sign-in link, as template variables."""
     now = clock.now()
-    link = people.make_sign_in_link(
+    link = sign_in_links.make_sign_in_link(
         actor=actor, person=person, now=now, removes_second_factor=removes_second_factor
     )
     return {
         "link": link,
-        "link_expires_at": now + people.SIGN_IN_LINK_LIFETIME,
+        "link_expires_at": now + sign_in_links.SIGN_IN_LINK_LIFETIME,
         "link_removes_second_factor": removes_second_factor,
     }
 
@@ -138,6 +138,9 @@ def person_new(request: HttpRequest) -> HttpResponse:
         except InvalidInputError as error:
             form.add_errors(error)
         else:
+            if person.is_program:
+                messages.success(request, f"{person.display_name} added. Create its first token.")
+                return SeeOther(reverse("person-token-list"))
             if not people.can_use_sign_in_link(person):
                 messages.success(
                     request, f"{person.display_name} added. Connect their SSO account."

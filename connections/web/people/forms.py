@@ -89,14 +89,23 @@ class EmailForm(ServiceForm):
 
 
 class PersonForm(RolesForm, EmailForm):
-    """A new person."""
+    """A new person, or a new account for a program."""
 
     username = forms.CharField(
         label="Username",
         max_length=150,
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
-    field_order = ("username", "email", "roles", "is_administrator")
+    is_program = forms.BooleanField(
+        label="Account for a program: it has API tokens but no email, and no one signs in to it",
+        required=False,
+    )
+    field_order = ("username", "is_program", "email", "roles", "is_administrator")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The service says whether one is needed.
+        self.fields["email"].required = False
 
 
 class MakeLinkForm(ServiceForm):

@@ -297,7 +297,9 @@ class RolesState(StrEnum):
 
 
 def require_allowed_way_in(person: Person, *, methods: Collection[str]) -> None:
-    """Raise PermissionDenied if ORGADMIN_SSO_ONLY forbids to sign in this way."""
+    """Raise PermissionDenied for a program, and if ORGADMIN_SSO_ONLY forbids this way."""
+    if person.is_program:
+        raise PermissionDenied(people.NO_SIGN_IN)
     is_break_glass = "sign_in_link" in methods and people.can_use_sign_in_link(person)
     if settings.SSO_ONLY and "provider" not in methods and not is_break_glass:
         raise PermissionDenied("Sign in with SSO. Other ways are turned off.")

@@ -1,9 +1,9 @@
 """People, sign-in and each person's own account: addresses."""
 
-from connections.access.permissions import ADMINISTER
+from connections.access.permissions import ADMINISTER, EXPORT
 from connections.web.framework.reauthentication import reauthentication, reauthentication_passkey
 from connections.web.framework.routing import Visitors, action, form_page, page
-from connections.web.people import account, actions, single_sign_on_views
+from connections.web.people import account, actions, single_sign_on_views, tokens
 from connections.web.people.detail import person_detail
 from connections.web.people.list import person_list
 
@@ -37,7 +37,10 @@ urlpatterns = [
     form_page("accounts/shortcuts/", account.shortcuts, Visitors.SIGNED_IN),
     page("sessions/", account.session_list, Visitors.SIGNED_IN),
     action("sessions/end/", account.session_end, Visitors.SIGNED_IN),
+    form_page("account/tokens/", tokens.api_token_list, EXPORT, shows_secret=True),
+    action("account/tokens/<uuid:pk>/revoke/", tokens.api_token_revoke, EXPORT),
     page("people/", person_list, ADMINISTER),
+    form_page("people/tokens/", tokens.person_token_list, ADMINISTER, shows_secret=True),
     form_page("people/new/", actions.person_new, ADMINISTER, shows_secret=True),
     page("people/<uuid:pk>/", person_detail, ADMINISTER),
     action("people/<uuid:pk>/roles/", actions.person_roles, ADMINISTER),

@@ -22,7 +22,7 @@ from connections.models import (
     State,
 )
 from connections.operations import heartbeats
-from connections.people import people
+from connections.people import sign_in_links
 from connections.web.badges import audit_log_badge
 from tests.faults.clock.test_behind import record_event
 from tests.people.test_sessions import is_signed_in, signed_in
@@ -65,14 +65,16 @@ def test_a_session_last_used_in_the_future_has_expired(
 def test_a_link_created_in_the_future_is_no_longer_valid(
     ada: Person, clock: SettableClock, seconds: int, is_valid: bool
 ):
-    link = people.make_sign_in_link(actor=command_actor(), person=ada, now=clock.now())
+    link = sign_in_links.make_sign_in_link(actor=command_actor(), person=ada, now=clock.now())
     token = link.partition("#")[2]
     clock.advance(seconds=seconds)
     if is_valid:
-        assert people.redeem_link(token=token, purpose=SignInLink.Purpose.SIGN_IN).person == ada
+        assert (
+            sign_in_links.redeem_link(token=token, purpose=SignInLink.Purpose.SIGN_IN).person == ada
+        )
         return
     with pytest.raises(ConflictError):
-        people.redeem_link(token=token, purpose=SignInLink.Purpose.SIGN_IN)
+        sign_in_links.redeem_link(token=token, purpose=SignInLink.Purpose.SIGN_IN)
 
 
 def test_a_heartbeat_from_the_future_counts_as_a_dead_worker(clock: SettableClock):

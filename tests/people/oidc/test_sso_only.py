@@ -10,7 +10,7 @@ from connections.access.actor import command_actor
 from connections.core import clock
 from connections.core.errors import ConflictError
 from connections.models import Person
-from connections.people import people
+from connections.people import sign_in_links
 from connections.web.people import single_sign_on
 from tests.people.oidc.support import connect, is_signed_in, sign_in_at_provider
 from tests.support.people import PASSWORD, just_signed_in
@@ -23,7 +23,7 @@ def sso_only(settings: Settings, provider: TestProvider) -> None:
 
 
 def token_for(person: Person) -> str:
-    link = people.make_sign_in_link(actor=command_actor(), person=person, now=clock.now())
+    link = sign_in_links.make_sign_in_link(actor=command_actor(), person=person, now=clock.now())
     return link.rpartition("#")[2]
 
 

@@ -29,6 +29,8 @@ ACCEPTS_GZIP = {"Accept-Encoding": "gzip, br"}
 SHOWS_SECRET = {
     "setup",
     "sign-in-link",
+    "api-token-list",
+    "person-token-list",
     "person-new",
     "person-link",
     "mfa_activate_totp",

@@ -11,7 +11,7 @@ from django.test import Client
 from connections.access.actor import command_actor
 from connections.core import clock
 from connections.models import Person
-from connections.people import people
+from connections.people import sign_in_links
 from tests.flows.support import read
 from tests.support.mfa import set_up_app
 from tests.support.people import PASSWORD
@@ -69,7 +69,7 @@ def test_no_hostile_mfa_code_causes_an_error(ada: Person):
 
 
 def test_no_hostile_value_during_setup_causes_an_error(db: None):
-    link = people.make_set_up_link(actor=command_actor(), now=clock.now())
+    link = sign_in_links.make_set_up_link(actor=command_actor(), now=clock.now())
     token = link.removeprefix("/setup/#")
     assert faults_of(Client(), "/setup/", token=token, password=PASSWORD) == []
 

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from connections.core import clock
 from connections.models import AuditEvent, Person
-from connections.people import people
+from connections.people import sign_in_links
 from tests.support.mfa import code_of, set_up_app, set_up_recovery_codes
 from tests.support.people import PASSWORD, let_proof_age
 from tests.web.test_access import SIGNED_IN_OF_ALLAUTH
@@ -119,7 +119,7 @@ def test_htmx_redirects_the_whole_page_to_reauthentication(ada: Person, late_cli
 def test_a_sign_in_link_counts_as_an_identity_check_only_if_it_sets_the_password(
     root: Person, ada: Person, client: Client, actor_for: Callable[..., Any], password: str
 ):
-    link = people.make_sign_in_link(actor=actor_for(root), person=ada, now=clock.now())
+    link = sign_in_links.make_sign_in_link(actor=actor_for(root), person=ada, now=clock.now())
     token = link.partition("#")[2]
     client.post("/sign-in/", {"token": token, "password": password})
     assert client.session["_auth_user_id"] == str(ada.pk)

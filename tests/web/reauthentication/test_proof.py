@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from connections.access.actor import command_actor
 from connections.models import AuditEvent, Person
-from connections.people import people
+from connections.people import sign_in_links
 from connections.web.framework import reauthentication
 from tests.support.clock import SettableClock
 from tests.support.mfa import code_of, set_up_app, set_up_recovery_codes
@@ -161,7 +161,7 @@ def test_a_passkey_as_the_second_step_of_a_link_is_no_identity_check(
     client: Client, ada: Person, is_verified: bool
 ):
     key = SoftKey(ada)
-    link = people.make_sign_in_link(actor=command_actor(), person=ada, now=timezone.now())
+    link = sign_in_links.make_sign_in_link(actor=command_actor(), person=ada, now=timezone.now())
     client.post("/sign-in/", {"token": link.partition("#")[2]})
     page = client.get(SECOND_FACTOR)
     options = page.context["js_data"]["request_options"]["publicKey"]["challenge"]
