@@ -407,6 +407,7 @@ NOT_PAGES = {
     "reauthentication": "walked in its own test: it is asked only after five minutes",
     "reauthentication-passkey": "JSON",
     "access-request-approve": "POST",
+    "api-token-revoke": "POST",
     "access-request-close": "POST",
     "access-request-decline": "POST",
     "access-request-execute": "POST",

@@ -46,6 +46,7 @@ USUAL: dict[str, dict[str, str]] = {
     "list_access_requests": {},
     "list_changes": {},
     "list_org_connections": {"--stored": ""},
+    "make_api_token": {"--username": "ada", "--name": "CMDB", "--scope": "read"},
     "make_evidence_bundle": {"--output": "bundle.zip"},
     "make_keys": {"--output": "keys"},
     "make_sign_in_link": {"--username": "ada"},
