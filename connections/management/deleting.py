@@ -3,6 +3,9 @@
 import logging
 import os
 import signal
+import socket
+import threading
+import time
 from abc import abstractmethod
 from argparse import ArgumentParser
 from concurrent.futures import ThreadPoolExecutor
@@ -136,6 +139,7 @@ class DeletingCommand(OrgAdminCommand):
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, signal.default_int_handler)
                 self._handled_signals.append(number)
+        _repeat_signals_from_now_on()
         try:
             super().run_from_argv(argv)
         except SystemExit as end:
@@ -209,3 +213,22 @@ class DeletingCommand(OrgAdminCommand):
     def _ignore_signals(self) -> None:
         for number in self._handled_signals:
             signal.signal(number, signal.SIG_IGN)
+
+
+def _repeat_signals_from_now_on() -> None:
+    """Send each signal to this thread again after a second, until signals are ignored.
+
+    Python notices a signal that arrives right before a blocking system call, such as the wait for
+    another thread, only when that call returns. The second signal interrupts the call.
+    """
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
+    main_thread = threading.get_ident()
+
+    def repeat() -> None:
+        while number := reader.recv(1):
+            time.sleep(1)
+            signal.pthread_kill(main_thread, number[0])
+
+    threading.Thread(target=repeat, name="signals", daemon=True).start()
