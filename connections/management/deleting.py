@@ -139,7 +139,7 @@ class DeletingCommand(OrgAdminCommand):
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, signal.default_int_handler)
                 self._handled_signals.append(number)
-        _repeat_signals_from_now_on()
+        _repeat_signals()
         try:
             super().run_from_argv(argv)
         except SystemExit as end:
@@ -215,7 +215,7 @@ class DeletingCommand(OrgAdminCommand):
             signal.signal(number, signal.SIG_IGN)
 
 
-def _repeat_signals_from_now_on() -> None:
+def _repeat_signals() -> None:
     """Send each signal to this thread again after a second, until signals are ignored.
 
     Python notices a signal that arrives right before a blocking system call, such as the wait for

@@ -1,6 +1,7 @@
 """A signal ends `delete_org_connection` at once. A worker settles what might have been sent."""
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -218,6 +219,22 @@ def test_a_signal_during_the_first_sync_ends_it_at_once_and_records_nothing(stac
     assert json.loads(output) == {"error": "Stopped. Nothing was sent."}
     assert errors == "CommandError: Stopped. Nothing was sent.\n"
     assert stack.stored() == {}
+
+
+@on_sqlite
+def test_a_signal_that_interrupts_no_wait_of_the_main_thread_ends_it_too(stack: Stack):
+    stack.world.set_fault(fault=faults.delayed(seconds=HELD_SECONDS), operation="list")
+    so_far = len(list_requests(stack))
+    with running(stack) as process:
+        wait_for_list_requests(stack, more_than=so_far)
+        signaled_at = time.monotonic()
+        # The kernel gives it to the thread with this ID, which began last.
+        thread_ids = [int(path.name) for path in Path(f"/proc/{process.pid}/task").iterdir()]
+        os.kill(max(thread_ids), signal.SIGTERM)
+        _, errors = finish(process)
+        assert time.monotonic() - signaled_at < 8
+
+    assert errors == "CommandError: Stopped. Nothing was sent.\n"
 
 
 @on_sqlite
