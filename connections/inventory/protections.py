@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Max, QuerySet
 
 from connections import audit
 from connections.access import permissions
@@ -30,7 +30,6 @@ from connections.models import (
     Person,
     Protection,
     ProtectionRemoval,
-    Role,
     State,
 )
 
@@ -184,11 +183,10 @@ def list_protections(key: OrgConnectionKey) -> list[Protection]:
 
 def names_of_possible_removers(protection: Protection) -> list[str]:
     """Names of the people who could remove it now, in order."""
-    can_remove = Q(groups__name=Role.APPROVER) | Q(is_superuser=True)
-    others = Person.objects.filter(can_remove, is_active=True, is_program=False).exclude(
-        pk=protection.protected_by_id
+    others = permissions.people_who_can_approve_with(
+        credential_id=None, excluded=protection.protected_by_id
     )
-    return [person.display_name for person in others.distinct().order_by("username")]
+    return [person.display_name for person in others.order_by("username")]
 
 
 def is_being_sent(key: OrgConnectionKey) -> bool:

@@ -178,7 +178,7 @@ def add_person(
 ) -> Person:
     """Add a person, who can sign in once a sign-in link has let them choose a password.
 
-    An account for a program has roles but no email address, and nobody can sign in to it. Raises
+    An account for a program has roles but no email address, and no one signs in to it. Raises
     PermissionDenied, and InvalidInputError for a name or address that is malformed or belongs to
     another person.
     """

@@ -74,6 +74,7 @@ def test_a_wrong_field_is_named_and_the_others_are_kept(
     page = client_of(ada).post(reverse("api-token-list"), posted)
     assert page.status_code == 422
     assert error in page.text
+    assert page.context["form"]["expires"].value() == str(posted["expires"])
     assert not ApiToken.objects.exists()
 
 
@@ -160,7 +161,7 @@ def test_who_cannot_export_has_no_tokens(victor: Person, ada: Person):
     assert api_tokens.can_hold_tokens(ada)
 
 
-def test_nobody_makes_a_token_of_another_person(ada: Person, root: Person, linus: Person):
+def test_no_one_makes_a_token_of_another_person(ada: Person, root: Person, linus: Person):
     for maker in (root, linus):
         with pytest.raises(PermissionDenied):
             api_tokens.make_token(
@@ -219,7 +220,7 @@ def test_the_audit_log_names_the_token_of_an_action(ada: Person):
     )
 
 
-def test_nobody_can_sign_in_to_an_account_for_a_program(cmdb: Person, root: Person):
+def test_no_one_can_sign_in_to_an_account_for_a_program(cmdb: Person, root: Person):
     actor = person_actor(person=root)
     assert (cmdb.email, cmdb.has_usable_password()) == ("", False)
     for act in (
